@@ -66,11 +66,14 @@ TREE = {
     "pct": row("/media/50%_a", "Folder", {"dc:title": "50%_off"}),
     "inpct": row("/media/50%_a/x", "Note", {"dc:title": r"C:\temp", "note:note": "a wombat"}),
     "beach": row("/media/beach", "Video", {
-        "dc:title": "Beach", "dc:rights": "alpha", "dc:subjects": ["art/cinema", "sport"], "dc:coverage": "europe/France",
-        "dc:expired": "2024-01-15T10:30:00.000Z", "dc:valid": "2024-01-15T10:30:00.000Z", "dc:description": "golden surf",
+        "dc:title": "Beach", "dc:rights": "alpha", "dc:subjects": ["art/cinema", "sport"],
+        "dc:coverage": "europe/France", "dc:description": "golden surf",
+        "dc:expired": "2024-01-15T10:30:00.000Z", "dc:valid": "2024-01-15T10:30:00.000Z",
         "file:content": {"name": "b.mp4", "mime-type": "video/mp4", "length": 4},
         "vid:info": {"duration": 12.5, "width": 1920, "height": 1080, "streams": [H264, AAC]},
-        "vid:transcodedVideos": [{"name": "MP4 480p", "info": {"width": 854}}, {"name": "WebM", "info": {"width": 640}}],
+        "vid:transcodedVideos": [
+            {"name": "MP4 480p", "info": {"width": 854}}, {"name": "WebM", "info": {"width": 640}},
+        ],
         "vid:storyboard": [{"timecode": 0.0, "comment": "opening"}, {"timecode": 5.5}],
     }, is_checked_in=True, position=0),
     "city": row("/media/sub/city", "Video", {
