@@ -40,7 +40,7 @@ test: install ## Style, types, and all tests but the long ones; SEED=… repeats
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/mypy
 	@echo "seed: $(SEED)  (again: make test SEED=$(SEED))"
-	$(BIN)/python -m pytest -m "not long" --hypothesis-seed=$(SEED)
+	$(BIN)/python -m pytest -m "not long" --numprocesses=2 --dist=loadfile --hypothesis-seed=$(SEED)
 
 test-long: install ## All tests, the long ones with their full numbers
 	@echo "seed: $(SEED)  (again: make test-long SEED=$(SEED))"

@@ -170,6 +170,9 @@ def test_recompute_waits_for_the_work_of_the_upload(home_folder: Path, tmp_path:
         uid = api.video(clip)["uid"]
         command = api.recompute(query=f"SELECT * FROM Document WHERE ecm:uuid = '{uid}'")["commandId"]
         assert api.finished(command)["errorCount"] == 0
+        progress = api.call("GET", f"management/bulk/{command}/progress")
+        assert progress["mediaTotal"] == pytest.approx(10, abs=0.1)  # unknown when the command was submitted
+        assert progress["mediaDone"] == progress["mediaTotal"]
         (item,) = api.outcomes(command)
         states = {entry["name"]: entry["state"] for entry in item["conversions"]}
         assert states == {"MP4 480p": "reused", "WebM 480p": "reused", "Ogg 480p": "done"}

@@ -216,6 +216,8 @@ class Dispatcher:
     def _report(self, held: Held, done: float, total: float) -> None:
         if time.monotonic() - held.reported < REPORT_SECONDS or not total:
             return
+        if not held.reported:
+            self._learn(held.claim, total)
         held.reported = time.monotonic()
         with self._engine.begin() as connection:
             items.report(connection, held.claim, done, total)
@@ -229,7 +231,14 @@ class Dispatcher:
 
     def _record(self, held: Held, result: Rendered | Failed) -> None:
         action = self._ledger.actions[held.claim.action]
+        if isinstance(result, Rendered):
+            self._learn(held.claim, result.info.duration)
         self._conclude(held.claim, lambda connection: action.record(connection, held.claim, held.work, result))
+
+    def _learn(self, claim: Claim, seconds: float) -> None:
+        if seconds > 0:
+            with self._engine.begin() as connection:
+                items.learn_cost(connection, claim.document, seconds)
 
     def _conclude(self, claim: Claim, decide: Callable[[Connection], Work | Decision]) -> Work | Decision | None:
         """Document, item, outcomes and counters in one transaction, or nothing of it.

@@ -97,6 +97,24 @@ def report(connection: Connection, held: Claim, done: float, total: float) -> No
     )
 
 
+def learn_cost(connection: Connection, target: uuid.UUID, seconds: float) -> None:
+    """Tell the unfinished items of a document how long its media is, if that was not known when they were made.
+
+    A transaction of its own: it may lock several commands, in the order of their numbers.
+    """
+    unfinished = item.c.state.in_([ItemState.QUEUED, ItemState.RUNNING])
+    changed = connection.execute(
+        update(item)
+        .where(item.c.document == target, item.c.cost == 0, unfinished)
+        .values(cost=seconds)
+        .returning(item.c.command)
+    )
+    for number in sorted(row.command for row in changed):
+        connection.execute(
+            update(command).where(command.c.number == number).values(media_total=command.c.media_total + seconds)
+        )
+
+
 def aborted_among(connection: Connection, claims: Sequence[Claim]) -> set[uuid.UUID]:
     """The tokens of claims that must stop: their command was aborted, or they were taken over."""
     tokens = [held.token for held in claims]

@@ -122,7 +122,7 @@ class Ledger:
         media_done = found.media_done + sum(entry.done for entry in running)
         speed = media_done / elapsed if elapsed and media_done else None
         left = max(0.0, found.media_total - media_done)
-        eta = left / speed if speed and found.state == CommandState.RUNNING else None
+        eta = left / speed if speed and left and found.state == CommandState.RUNNING else None
         return Progress(found, running, media_done, speed, eta, waiting)
 
     def documents(self, key: str, state: str | None, size: int, index: int) -> tuple[list[ItemRecord], int]:

@@ -25,6 +25,10 @@ from vidarium.nxql.ordering import order_by
 from vidarium.nxql.predicates import sql
 from vidarium.nxql.projection import Projection, project
 from vidarium.nxql.scope import Scope, some_combination
+from vidarium.nxql.system import OWN
+
+_Group = list[ast.Predicate]
+"""Conditions that share wildcards, or one that shares none."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +90,36 @@ def _check_references(query: ast.Query) -> None:
 
 def _documents(query: ast.Query, types: list[str], now: datetime) -> tuple[Condition, bool]:
     """The condition, and whether a proxy can meet it. What both kinds of rows share is said once, for the indexes."""
+    shared, others = _groups(query)
     live, proxies = Scope.live(now), Scope.proxies(now)
-    pairs = list(zip(_conditions(query, types, live), _conditions(query, types, proxies), strict=True))
+    both = [_hold_together(group, live) for group in shared]
+    own, shown = (
+        all_of([of_types(types, scope), *(_hold_together(group, scope) for group in others)])
+        for scope in (live, proxies)
+    )
     is_proxy = document.c.proxy_target.is_not(None)
-    if is_never(all_of([shown for _, shown in pairs])):
-        return all_of([~is_proxy, *(own for own, _ in pairs)]), False
-    both = [own for own, shown in pairs if own.compare(shown)]
-    different = [(own, shown) for own, shown in pairs if not own.compare(shown)]
+    if is_never(shown):
+        return all_of([~is_proxy, own, *both]), False
     target = proxies.target
     through = exists(
         select(literal_column("1"))
         .select_from(target)
-        .where(target.c.id == document.c.proxy_target, *(shown for _, shown in different))
+        .where(target.c.id == document.c.proxy_target, shown)
         .correlate_except(target)
     )
-    either = any_of([all_of([~is_proxy, *(own for own, _ in different)]), all_of([is_proxy, through])])
-    return all_of([*both, either]), True
+    return all_of([*both, any_of([all_of([~is_proxy, own]), all_of([is_proxy, through])])]), True
 
 
-def _conditions(query: ast.Query, types: list[str], scope: Scope) -> list[Condition]:
-    """What must all hold: the row is of one of the types, and some combination of elements makes WHERE true."""
+def _groups(query: ast.Query) -> tuple[list[_Group], list[_Group]]:
+    """What must all hold: first what is about the row itself, proxy or not; then what a proxy answers differently."""
     where = None if query.where is None else without_not(query.where)
     parts = where.parts if isinstance(where, ast.And) else () if where is None else (where,)
-    return [of_types(types, scope), *(_hold_together(group, scope) for group in _related(parts))]
+    shared: list[_Group] = []
+    others: list[_Group] = []
+    for group in _related(parts):
+        is_shared = all(reference.name in OWN for part in group for reference in ast.references(part))
+        (shared if is_shared else others).append(group)
+    return shared, others
 
 
 def of_types(types: list[str], scope: Scope) -> Condition:
@@ -156,9 +167,9 @@ def _hold_at_once(parts: Sequence[ast.Predicate], scope: Scope) -> Condition:
     return some_combination(condition, inner)
 
 
-def _related(parts: Sequence[ast.Predicate]) -> list[list[ast.Predicate]]:
+def _related(parts: Sequence[ast.Predicate]) -> list[_Group]:
     """Parts in groups; those that share a wildcard, even by way of a third, are in one."""
-    groups: dict[int, list[ast.Predicate]] = {}
+    groups: dict[int, _Group] = {}
     home: dict[Variable, int] = {}
     for number, part in enumerate(parts):
         used = _variables(part)

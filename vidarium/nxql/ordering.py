@@ -14,6 +14,7 @@ from vidarium.nxql import ast, fulltext
 from vidarium.nxql.fields import Fulltext, Property, System, resolve
 from vidarium.nxql.operands import as_text, value
 from vidarium.nxql.scope import Scope
+from vidarium.nxql.system import OWN
 
 
 def order_by(query: ast.Query, now: datetime, *, has_proxies: bool) -> list[ColumnElement[Any]]:
@@ -45,7 +46,7 @@ def _key(key: ast.Order, query: ast.Query, now: datetime, has_proxies: bool) -> 
     own = sort_key(reference, query, Scope.live(now))
     proxies = Scope.proxies(now)
     shown = sort_key(reference, query, proxies)
-    if not has_proxies or own.compare(shown):
+    if not has_proxies or reference.name in OWN or is_constant(shown):
         return own
     target = proxies.target
     other = select(shown).select_from(target).where(target.c.id == document.c.proxy_target).correlate_except(target)

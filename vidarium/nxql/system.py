@@ -77,6 +77,22 @@ COLUMNS: Mapping[str, Callable[[Scope], ColumnElement[Any]]] = {
 }
 """The value of a system property; `ecm:path`, `ecm:ancestorId`, `ecm:mixinType` and the score are not among them."""
 
+OWN = frozenset(
+    {
+        "ecm:uuid",
+        "ecm:name",
+        "ecm:parentId",
+        "ecm:pos",
+        "ecm:path",
+        "ecm:ancestorId",
+        "ecm:isVersion",
+        "ecm:isCheckedInVersion",
+        "ecm:isTrashed",
+        "ecm:proxyTargetId",
+    }
+)
+"""What is read from the row itself, the same way whether it is a proxy or not."""
+
 
 def identifier(text: str) -> uuid.UUID | None:
     """A document's id as a value; None for text that cannot be one."""

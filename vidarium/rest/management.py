@@ -106,10 +106,10 @@ def progress_json(progress: Progress) -> Mapping[str, Any]:
         "processed": command.processed,
         "errorCount": command.errors,
         "skipCount": command.skipped,
-        "mediaTotal": command.media_total,
-        "mediaDone": progress.media_done,
-        "speed": progress.speed,
-        "eta": progress.eta,
+        "mediaTotal": round(command.media_total, 3),
+        "mediaDone": round(progress.media_done, 3),
+        "speed": None if progress.speed is None else round(progress.speed, 3),
+        "eta": None if progress.eta is None else round(progress.eta, 1),
         "waiting": progress.waiting,
         "running": [
             {"document": str(entry.document), "path": entry.path, "done": entry.done, "total": entry.total}
