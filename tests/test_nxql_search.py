@@ -335,7 +335,8 @@ WHERE = [
     # Full text
     ("ecm:fulltext = 'golden SURFING'", "beach"),
     ("ecm:fulltext LIKE 'wom*'", "inpct"),
-    ("ecm:fulltext = 'golden OR wombat -temp'", "beach inpct"),
+    ("ecm:fulltext = 'golden OR wombat -alpha'", "beach inpct"),
+    ("ecm:fulltext = 'golden -alpha OR wombat'", "inpct"),
     ("ecm:fulltext = '\"surf golden\"'", ""),
     ("ecm:fulltext = '+golden -\"nothing here\"'", "beach"),
     ("ecm:fulltext = '-golden' OR ecm:fulltext = '' OR ecm:fulltext = '!'", ""),

@@ -159,9 +159,7 @@ def comparable(left: Value, right: Value, name: str) -> tuple[ColumnElement[Any]
     if {left.kind, right.kind} <= {"string", "id"}:
         return as_text(left), as_text(right)
     if left.kind != right.kind:
-        hint = (
-            " (dates are written DATE '2024-01-15' or TIMESTAMP '2024-01-15T10:30:00Z')" if left.kind == "date" else ""
-        )
+        hint = " (a date is written TIMESTAMP '2024-01-15T10:30:00Z')" if left.kind == "date" else ""
         raise QueryError(f"Cannot compare {name}, which is {_KINDS[left.kind]}, with {_KINDS[right.kind]}{hint}")
     return left.sql, right.sql
 
