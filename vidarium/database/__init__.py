@@ -38,6 +38,7 @@ def connect(url: str, *, query_timeout: float) -> Engine:
     session = {
         "statement_timeout": str(round(query_timeout * 1000)),
         "timezone": "UTC",
+        "plan_cache_mode": "force_custom_plan",  # a generic plan cannot know which partial index fits
         "jit": "off",  # compiling costs more than it saves in statements that touch a few rows
     }
     options = (*([given] if isinstance(given, str) else given), *(f"-c {name}={it}" for name, it in session.items()))

@@ -44,6 +44,9 @@ CODE_POINTS: TypeEngine[str] = Text(collation="C")
 
 MOMENT = DateTime(timezone=True)
 
+OPTIONAL_JSON = JSONB(none_as_null=True)
+"""None is SQL's null, not JSON's: `IS NULL` means what it says."""
+
 
 def _required(name: str, kind: TypeEngine[Any], default: str) -> Column[Any]:
     return Column(name, kind, nullable=False, server_default=text(default))
@@ -76,7 +79,7 @@ document = Table(
     _required("user_token", BigInteger(), "0"),
     _required("properties", JSONB(), "'{}'"),
     _required("computed", JSONB(), "'{}'"),
-    Column("acl", JSONB, comment="{acl name: [ACE, …]} set on this document; null when none"),
+    Column("acl", OPTIONAL_JSON, comment="{acl name: [ACE, …]} set on this document; null when none"),
     Column("acl_scope", Uuid, nullable=False, comment="nearest document, itself or above, that carries ACEs"),
     Column("fulltext", TSVECTOR),
     UniqueConstraint("parent", "name"),
@@ -87,11 +90,12 @@ DEFAULT_RECOMPUTE = text(
     " AND (computed #>> '{vid:transcodedVideos,0,name}') IS NULL"
 )
 
-Index("document_path", document.c.path)
+Index("document_path", document.c.path, unique=True)
 Index("document_type", document.c.type)
 Index("document_facets", document.c.facets, postgresql_using="gin")
 Index("document_acl_scope", document.c.acl_scope)
 Index("document_version_series", document.c.version_series, postgresql_where=text("version_series IS NOT NULL"))
+Index("document_proxy_target", document.c.proxy_target, postgresql_where=text("proxy_target IS NOT NULL"))
 Index("document_has_acl", document.c.id, postgresql_where=text("acl IS NOT NULL"))
 Index("document_without_renditions", document.c.id, postgresql_where=DEFAULT_RECOMPUTE)
 Index("document_fulltext", document.c.fulltext, postgresql_using="gin")
@@ -157,7 +161,7 @@ rendition = Table(
     Column("recipe", CODE_POINTS, primary_key=True, comment="digest of the recipe"),
     Column("digest", CODE_POINTS, comment="of the result; null: failed for good, see reason"),
     Column("length", BigInteger),
-    Column("info", JSONB),
+    Column("info", OPTIONAL_JSON),
     Column("reason", Text),
     Column("log", Text),
     Column("encoder", Text, nullable=False, comment="the ffmpeg build"),
@@ -206,7 +210,7 @@ command = Table(
     _required("media_total", Double(), "0"),
     _required("media_done", Double(), "0"),
     Column("error_message", Text),
-    Column("result", JSONB),
+    Column("result", OPTIONAL_JSON),
 )
 Index(
     "command_exclusive",

@@ -118,7 +118,8 @@ TABLES = (
     CREATE INDEX document_facets ON document USING gin (facets);
     CREATE INDEX document_fulltext ON document USING gin (fulltext);
     CREATE INDEX document_has_acl ON document (id) WHERE acl IS NOT NULL;
-    CREATE INDEX document_path ON document (path);
+    CREATE UNIQUE INDEX document_path ON document (path);
+    CREATE INDEX document_proxy_target ON document (proxy_target) WHERE proxy_target IS NOT NULL;
     CREATE INDEX document_type ON document (type);
     CREATE INDEX document_version_series ON document (version_series) WHERE version_series IS NOT NULL;
     CREATE INDEX document_without_renditions ON document (id)
