@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from vidarium import ownership
 from vidarium.blobs import BlobStore, chunk_key
 from vidarium.database.schema import blob, blob_use, document, rendition, upload_batch, upload_chunk, upload_file
-from vidarium.errors import BlobMissing
+from vidarium.errors import BlobMissing, StartError
 from vidarium.ownership import Collected, collect, expire_batches, record, set_uses
 
 DAY = 86_400
@@ -282,3 +282,14 @@ def test_nothing_owned_is_ever_lost(database: Engine, store: BlobStore) -> None:
     assert {digest for digest in used if store.length(digest) is None} == set()
     collect(database, store, 0)
     assert rows(database) == used == {found.digest for found in store.objects("blobs/")}
+
+
+def test_a_store_belongs_to_one_database(database: Engine, tmp_path: Path) -> None:
+    mine, others = BlobStore.open(str(tmp_path / "mine")), BlobStore.open(str(tmp_path / "others"))
+    others.owner("somebody else")
+    ownership.bind(database, mine)
+    ownership.bind(database, mine)
+    with pytest.raises(StartError, match="belongs to the installation somebody else"):
+        ownership.bind(database, others)
+    ownership.collect(database, mine, 0)
+    ownership.bind(database, mine)

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import ColumnElement, Connection, Engine
 
-from vidarium import database, library, repository
+from vidarium import database, library, ownership, repository
 from vidarium.actions.process_video import ProcessVideo
 from vidarium.actions.recompute_video_conversion import RecomputeVideoConversion
 from vidarium.blobs import BlobStore
@@ -80,7 +80,9 @@ def _stores(settings: Settings, home: Home, url: str) -> Iterator[Stores]:
     engine = database.connect(url, query_timeout=settings.query_timeout)
     try:
         database.migrate(engine)
-        yield Stores(settings, home, engine, BlobStore.open(settings.blobs or str(home.blobs)))
+        blobs = BlobStore.open(settings.blobs or str(home.blobs))
+        ownership.bind(engine, blobs)
+        yield Stores(settings, home, engine, blobs)
     finally:
         engine.dispose()
 

@@ -3,6 +3,7 @@
     blobs/ab/cd/<digest>                 a blob, whole from the moment it is there
     uploads/<batch>/<file>/<chunk>       a chunk of an upload
     staging/…                            what is being written
+    installation                         whose store this is
 
 Knows no database: who owns a blob is in `ownership.py`. Worker processes import this module.
 """
@@ -25,7 +26,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store, from_url
 
 from vidarium.errors import BlobMissing, NotFound, StartError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 BLOBS, STAGING, UPLOADS = "blobs/", "staging/", "uploads/"
+MARK = "installation"
 
 _BLOCK = 1 << 20  # bytes hashed and written at a time
 _PART = 32 << 20  # bytes; stores allow 10,000 parts in an upload
@@ -113,6 +115,14 @@ class BlobStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BlobStore.open, (self.url,)
+
+    def owner(self, mine: str) -> str:
+        """Whose store this is; `mine` if it was nobody's until now."""
+        try:
+            obstore.put(self._store, MARK, mine.encode(), mode="create")
+        except AlreadyExistsError:
+            return b"".join(self._read(MARK)).decode("utf-8", "replace")
+        return mine
 
     # --- Reading
 

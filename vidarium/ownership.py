@@ -16,13 +16,31 @@ from itertools import islice
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
-from vidarium.blobs import BLOBS, STAGING, UPLOADS, BlobStore, StoredObject
-from vidarium.database.schema import blob, blob_use, rendition, upload_batch, upload_file
-from vidarium.errors import BlobMissing
+from vidarium.blobs import BLOBS, MARK, STAGING, UPLOADS, BlobStore, StoredObject
+from vidarium.database.schema import blob, blob_use, installation, rendition, upload_batch, upload_file
+from vidarium.errors import BlobMissing, StartError
 
 _BATCH = 100
 _STAGING_AGE = timedelta(hours=1)
 """What is being written is not touched, whatever the grace: an upload that pauses longer is not going on."""
+
+
+def bind(engine: Engine, store: BlobStore) -> None:
+    """Make sure that a database and a blob store belong together; the first time they meet, they do from then on.
+
+    A collection with the wrong database would find every blob without owner. Raises StartError.
+    """
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE installation IN EXCLUSIVE MODE"))
+        mine = connection.scalar(select(installation.c.id))
+        if mine is None:
+            mine = connection.scalar(insert(installation).values(id=uuid.uuid4()).returning(installation.c.id))
+        if (owner := store.owner(str(mine))) != str(mine):
+            raise StartError(
+                f"The blob store {store.url} belongs to the installation {owner}, the database to {mine}. Check"
+                " --database-url and --blobs: they must be of one installation. Only if they are (a database that was"
+                f" made anew, say), remove the object '{MARK}' from the store."
+            )
 
 
 def record(connection: Connection, store: BlobStore, digest: str, length: int) -> None:

@@ -100,6 +100,12 @@ Index("document_has_acl", document.c.id, postgresql_where=text("acl IS NOT NULL"
 Index("document_without_renditions", document.c.id, postgresql_where=DEFAULT_RECOMPUTE)
 Index("document_fulltext", document.c.fulltext, postgresql_using="gin")
 
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="one row; the blob store of this database carries the same id"),
+)
+
 # --- Blobs -----------------------------------------------------------------------------------------------------------
 
 blob = Table(

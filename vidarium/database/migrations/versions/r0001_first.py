@@ -35,6 +35,13 @@ TABLES = (
     );
     """,
     """
+    CREATE TABLE installation (
+        id UUID NOT NULL,
+        CONSTRAINT installation_pkey PRIMARY KEY (id)
+    );
+    COMMENT ON COLUMN installation.id IS 'one row; the blob store of this database carries the same id';
+    """,
+    """
     CREATE TABLE blob (
         digest TEXT COLLATE "C" NOT NULL,
         length BIGINT NOT NULL,
